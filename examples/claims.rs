@@ -1,7 +1,7 @@
 //! Which claims about vanishing gradients in articles are true?
 //!
-//! The same as `recurrent claims`, see `crates/cli`: `cargo run --release --example claims --
-//! --help`.
+//! The same as `recurrent claims`, see `crates/cli`:
+//! `cargo run --release --example claims -- --help`.
 
 use std::process::ExitCode;
 

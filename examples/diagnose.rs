@@ -81,12 +81,9 @@ fn lstm(layers: usize, init: Init, vb: VarBuilder) -> Result<Box<dyn Layer>> {
     Ok(Box::new(Stack::new(2, HIDDEN, layers, Direction::Forward, &config, vb)?))
 }
 
-fn vanilla(config: VanillaConfig, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+fn vanilla(nonlinearity: Nonlinearity, init: Init, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+    let config = VanillaConfig { nonlinearity, init, ..VanillaConfig::default() };
     Ok(Box::new(Stack::new(2, HIDDEN, 1, Direction::Forward, &config, vb)?))
-}
-
-fn title(text: &str) {
-    println!("── {text} {}\n", "─".repeat(96 - text.chars().count()));
 }
 
 /// Diagnoses a healthy network and five broken ones.
@@ -96,41 +93,27 @@ struct Options {}
 fn main() -> Result<()> {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
     Options::parse();
-    let chrono = || Init { forget_bias: ForgetBias::Chrono { longest: LAG }, ..Init::default() };
+    let title = |text: &str| println!("── {text} {}\n", "─".repeat(96 - text.chars().count()));
+    let forget = |forget_bias| Init { forget_bias, ..Init::default() };
+    let bias = |gate: &str, to| Init { bias_by_gate: vec![(gate.into(), to)], ..Init::default() };
+    let chrono = || forget(ForgetBias::Chrono { longest: LAG });
+
     title("Healthy: LSTM, chrono biases");
     train(|vb| lstm(1, chrono(), vb), false)?;
 
     title("1. LSTM, forget bias -3");
-    train(
-        |vb| lstm(1, Init { forget_bias: ForgetBias::Constant(-3.0), ..Init::default() }, vb),
-        false,
-    )?;
+    train(|vb| lstm(1, forget(ForgetBias::Constant(-3.0)), vb), false)?;
 
     title("2. Tanh network, recurrent matrix of spectral radius 3");
     let scheme = Scheme::Normal { input: 0.1, recurrent: 3.0 };
-    let large =
-        VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
-    train(|vb| vanilla(large, vb), false)?;
+    train(|vb| vanilla(Nonlinearity::Tanh, Init { scheme, ..Init::default() }, vb), false)?;
 
     title("3. ReLU network, bias -8");
-    let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..Init::default() };
-    train(
-        |vb| {
-            vanilla(
-                VanillaConfig {
-                    nonlinearity: Nonlinearity::Relu,
-                    init,
-                    ..VanillaConfig::default()
-                },
-                vb,
-            )
-        },
-        false,
-    )?;
+    train(|vb| vanilla(Nonlinearity::Relu, bias("h", -8.0), vb), false)?;
 
     title("4. The healthy LSTM, candle_nn::LayerNorm between it and the read-out");
     train(|vb| lstm(1, chrono(), vb), true)?;
 
     title("5. Two layers of LSTM, input gates with a bias of -8");
-    train(|vb| lstm(2, Init { bias_by_gate: vec![("i".to_string(), -8.0)], ..chrono() }, vb), false)
+    train(|vb| lstm(2, Init { forget_bias: chrono().forget_bias, ..bias("i", -8.0) }, vb), false)
 }

@@ -36,7 +36,7 @@
 //! | [`Sequence`], [`Carry`], [`ForwardContext`] | a batch with lengths, the carried state, the options of a forward call |
 //! | [`RnnConfig`], [`CellKind`] | layers as data that serde reads and writes |
 //! | [`Model`] | layers with their configuration: save, load, import and export weights |
-//! | [`registry`] | the named variants of the comparison |
+//! | [`registry`] | networks by name, such as `lstm-chrono`, as the program `recurrent` compares them |
 //! | [`modifier`] | named changes of a configuration, such as `layernorm` or `forget-bias=1` |
 //! | [`GradientRecorder`], [`ActivationRecorder`] | dL/dh and dL/dc, or states and gates, at every step |
 //! | [`Bptt`], [`Recompute`], [`RecurrentDropout`] | truncated BPTT, activation checkpointing, dropout over time |

@@ -13,9 +13,10 @@
 //!
 //! A cell of your own becomes a standard operator if its graph is that of the library's cell. The
 //! model's inputs are `xs` `(batch, time, input)` and, for each layer and each field of its state,
-//! `h0_l0` `(directions, batch, size)`, for LSTMs also `c0_l0`. Its outputs are `ys` `(batch, time,
-//! output)`, `hn_l0` and `cn_l0`. For streaming, pass the state outputs of one call as the state
-//! inputs of the next. There is no input for lengths: all sequences of a batch are as long as `xs`.
+//! `h0_l0` `(directions, batch, size)`, for LSTMs also `c0_l0`. Its outputs are `ys`
+//! `(batch, time, output)`, `hn_l0` and `cn_l0`. For streaming, pass the state outputs of one call
+//! as the state inputs of the next. There is no input for lengths: all sequences of a batch are as
+//! long as `xs`.
 //! The model omits dropout and weight drop, which act in training only. It is in f32, whatever the
 //! dtype of the weights.
 

@@ -2,7 +2,6 @@
 //! derived kernels against replay. The conformance suite for cells of forms that the zoo does not
 //! have.
 
-use crate::kernel::cases;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
@@ -16,7 +15,7 @@ use recurrent::{
     GradientRecorder, Layer, LayerId, LayerNormLstmConfig, Nonlinearity, Record, RecurrentDropout,
     Rnn, Sequence, VanillaConfig,
 };
-use recurrent_testkit::{close, conform, noise, Case, Result, Tolerance};
+use recurrent_testkit::{cases, close, conform, noise, Case, Result, Tolerance};
 
 const INPUT: usize = 4;
 
@@ -191,7 +190,7 @@ fn kernel_agrees(seed: u64, batch: usize, hidden: usize) -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn vjp_is_the_derivative_of_random_steps(seed in any::<u64>()) {

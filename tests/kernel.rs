@@ -6,13 +6,13 @@ mod teams;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use recurrent::{
     Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig,
     HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
     Nonlinearity, Recompute, Record, RecurrentDropout, Reset, Rnn, Sequence, State,
     TemporalResidual, VanillaConfig,
 };
+use recurrent_testkit::cases;
 
 /// One random case.
 #[derive(Clone, Debug)]
@@ -201,21 +201,8 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
 /// The smallest norm to which an error is relative.
 const FLOOR: f64 = 1e-3;
 
-/// Sixty cases, the same in every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
-/// `PROPTEST_CASES` select others.
-pub(crate) fn cases() -> ProptestConfig {
-    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 60;
-    }
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn lstm(shape in shapes()) {

@@ -1,7 +1,7 @@
 //! Teams of threads: layers so wide that several threads run one chunk of examples, each with its
 //! own share of the units. Whatever the number of threads, the bits are the same.
 
-use super::{cases, run, shapes, Shape};
+use super::{run, shapes, Shape};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use recurrent::{
     CellConfig, Execution, ForwardContext, GruConfig, Layer, LstmConfig, Reset, Rnn, Sequence,
     TemporalResidual, VanillaConfig,
 };
-use recurrent_testkit::{close, Tolerance};
+use recurrent_testkit::{cases, close, Tolerance};
 use std::time::{Duration, Instant};
 
 /// Few examples, many units, and enough steps.
@@ -44,16 +44,8 @@ fn same_bits<K: CellConfig + Sync>(config: &K, shape: &Shape) {
     }
 }
 
-fn few() -> ProptestConfig {
-    let mut config = cases();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 6;
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(few())]
+    #![proptest_config(cases(6))]
 
     #[test]
     fn lstm(

@@ -49,8 +49,7 @@ fn a_run_continues_a_text_by_temperature_and_seed() -> Result<()> {
     let text = fs::read_to_string(path)?;
     fs::write(other, text.chars().rev().collect::<String>())?;
     let ended = char_lm(temp.path(), "--data other --run out/runs/gru-0")?;
-    let expected =
-        "error: other: expected the text that out/runs/gru-0 was trained on, found another\n";
+    let expected = "error: out/runs/gru-0: expected the data of this run, found other data\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
     let expected = "error: resume out: expected --data book as at its start, got other\n";
@@ -88,7 +87,7 @@ fn it_trains_by_itself_and_refuses_wrong_input() -> Result<()> {
         (
             "--run adding/runs/gru-0",
             1,
-            "adding/runs/gru-0/run.json: expected a run of the task text, found adding",
+            "adding/runs/gru-0: expected a run of the task text, found adding",
         ),
     ] {
         let ended = char_lm(folder, &format!("--data book {args}"))?;

@@ -1,9 +1,10 @@
 //! Runs the examples as programs.
 
 use anyhow::{ensure, Context, Result};
+use recurrent_testkit::program::{command, Ended};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
@@ -53,53 +54,26 @@ fn up_to_date(binary: &Path) -> Result<bool> {
     Ok(sources.split_whitespace().skip(1).all(older))
 }
 
-/// The exit code of a finished program, unless a signal ended it, and its output.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ended {
-    /// Waits for the end.
-    pub(crate) fn of(command: &mut Command) -> Result<Self> {
-        let output = command.output().with_context(|| format!("{command:?}"))?;
-        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-        Ok(Self { code: output.status.code(), out, err })
-    }
-
-    /// Asserts success without output on the standard error, and returns the standard output.
-    pub(crate) fn well(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
-        self.out
-    }
-}
-
-fn command(binary: &Path, folder: &Path, args: &str) -> Command {
-    let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
-    let mut command = Command::new(binary);
-    command.args(args).current_dir(folder).stdin(Stdio::null());
-    command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
-    command
+fn run(binary: &Path, folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command(&[binary.to_path_buf()], folder, args))
 }
 
 /// Runs `compare args` in a folder.
 pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command(&COMPARE, folder, args))
+    run(&COMPARE, folder, args)
 }
 
 /// Runs `char_lm args` in a folder.
 pub(crate) fn char_lm(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command(&CHAR_LM, folder, args))
+    run(&CHAR_LM, folder, args)
 }
 
 /// Runs `segment args` in a folder.
 pub(crate) fn segment(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command(&SEGMENT, folder, args))
+    run(&SEGMENT, folder, args)
 }
 
 /// Runs `diagnose`.
 pub(crate) fn diagnose() -> Result<Ended> {
-    Ended::of(&mut command(&DIAGNOSE, Path::new("."), ""))
+    run(&DIAGNOSE, Path::new("."), "")
 }

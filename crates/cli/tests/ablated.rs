@@ -1,6 +1,6 @@
 //! The subcommand `ablate`.
 
-use crate::program::{ablate, lines, tree, value};
+use crate::program::{ablate, lines, refuses, value};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -132,7 +132,7 @@ fn modifiers_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
         );
     }
     assert_eq!(list.lines().count(), specs.count());
-    for (args, expected) in [
+    let cases = [
         (
             "--variant vanilla --modifiers chrono",
             "modifier chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
@@ -148,17 +148,6 @@ fn modifiers_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
         ("--lrs 0.1,-1", "lrs: expected positive numbers, got -1"),
         ("--variant lsmt", "variant lsmt: no such variant; the nearest is lstm, --list shows all"),
         ("--seeds 0", "seeds: expected 1 to 1000000, got 0"),
-    ] {
-        let ended = ablate(temp.path(), &format!("{args} --out out"))?;
-        assert_eq!(
-            (ended.code, ended.err.as_str()),
-            (Some(2), format!("error: {expected}\n").as_str()),
-            "{args}"
-        );
-        assert!(
-            ended.out.is_empty() && tree(temp.path())?.is_empty(),
-            "{args}: something was left behind"
-        );
-    }
-    Ok(())
+    ];
+    refuses(ablate, &cases)
 }

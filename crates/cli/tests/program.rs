@@ -1,11 +1,14 @@
 //! Runs the program, and reads its output and files.
 
 use anyhow::{Context, Result};
+use recurrent_testkit::program;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+pub(crate) use recurrent_testkit::program::Ended;
 
 /// The features of this build.
 pub(crate) const CUDA: bool = cfg!(feature = "cuda");
@@ -14,31 +17,7 @@ pub(crate) const METAL: bool = cfg!(feature = "metal");
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_recurrent");
 
-/// The exit code of a finished program, unless a signal ended it, and its output.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ended {
-    /// Waits for the end.
-    pub(crate) fn of(command: &mut Command) -> Result<Self> {
-        let output = command.output().with_context(|| format!("{command:?}"))?;
-        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-        Ok(Self { code: output.status.code(), out, err })
-    }
-
-    /// Asserts success without output on the standard error, and returns the standard output.
-    pub(crate) fn well(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
-        self.out
-    }
-}
-
-/// The command `before recurrent compare args` in a folder, where `''` is an empty argument. A
-/// panic or an error would show a backtrace.
+/// The command `before recurrent compare args` in a folder.
 pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
     command_of("compare", before, folder, args)
 }
@@ -46,11 +25,7 @@ pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
 fn command_of(name: &str, before: &str, folder: &Path, args: &str) -> Command {
     let mut words = before.split_whitespace().map(PathBuf::from).collect::<Vec<_>>();
     words.extend([PROGRAM.into(), name.into()]);
-    let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).args(args).current_dir(folder).stdin(Stdio::null());
-    command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
-    command
+    program::command(&words, folder, args)
 }
 
 /// Runs `compare args` in a folder.
@@ -76,6 +51,18 @@ pub(crate) fn claims(folder: &Path, args: &str) -> Result<Ended> {
 /// Runs `sweep args` in a folder.
 pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of("sweep", "", folder, args))
+}
+
+/// Asserts that each of these arguments is refused in this line, and that no file is written.
+pub(crate) fn refuses(run: fn(&Path, &str) -> Result<Ended>, cases: &[(&str, &str)]) -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    for (args, expected) in cases {
+        let ended = run(temp.path(), &format!("{args} --out out"))?;
+        let expected = (Some(2), "", format!("error: {expected}\n"));
+        assert_eq!((ended.code, ended.out.as_str(), ended.err), expected, "{args}");
+        assert!(tree(temp.path())?.is_empty(), "{args}: something was left behind");
+    }
+    Ok(())
 }
 
 /// Every file below a folder by its name, with its content, and every folder, whose name ends with

@@ -65,8 +65,9 @@ pub trait Cell: Parameters + Clone + Send + Sync + 'static {
         )
     }
 
-    /// The gates of the step from `state` at the input `x`, `(batch, input)`, with values `(batch,
-    /// hidden)`; empty by default. With dropout on the recurrence, `state` holds the masked output.
+    /// The gates of the step from `state` at the input `x`, `(batch, input)`, with values
+    /// `(batch, hidden)`; empty by default. With dropout on the recurrence, `state` holds the
+    /// masked output.
     ///
     /// # Errors
     /// As [`Cell::step`].

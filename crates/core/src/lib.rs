@@ -11,7 +11,7 @@
 //! use candle_core::{DType, Device, Module, Result, Tensor};
 //! use recurrent_core::{linear, Cell, HiddenState, Params, Rnn};
 //!
-//! /// h' = tanh(W x + U h): a cell of your own, with replay, stacking and the recorder.
+//! /// h' = tanh(W x + U h): a cell of your own, which runs, stacks and is recorded like any other.
 //! #[derive(Clone, Params)]
 //! struct Elman { w: Tensor, u: Tensor }
 //!

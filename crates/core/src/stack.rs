@@ -31,8 +31,9 @@ pub enum Direction {
 }
 
 impl Stack {
-    /// Layers of one kind, with weights named as in `torch.nn.LSTM(input, hidden, layers,
-    /// bidirectional)`: `weight_ih_l0`, `weight_ih_l1_reverse`.
+    /// Layers of one kind, with weights named as in
+    /// `torch.nn.LSTM(input, hidden, layers, bidirectional)`: `weight_ih_l0`,
+    /// `weight_ih_l1_reverse`.
     ///
     /// # Errors
     /// As [`CellConfig::cell`]; if `layers` is 0.

@@ -42,7 +42,7 @@ pub enum Error {
     /// A run cannot be saved, or resumed from its checkpoint.
     #[error("the run cannot be kept")]
     Checkpoint(#[source] Box<Self>),
-    /// A checkpoint belongs to another run.
+    /// A checkpoint belongs to another run, or a saved run to another task or other data.
     #[error("{0}")]
     OtherRun(String),
     /// A thread cannot be started.

@@ -5,6 +5,7 @@ mod clip;
 mod log;
 pub(crate) mod penalty;
 mod probe;
+mod saved;
 mod training;
 
 use crate::config::RunConfig;
@@ -23,6 +24,7 @@ use training::Training;
 
 pub use crate::job::Job;
 pub use checkpoint::Interval;
+pub use saved::SavedRun;
 
 /// A finished run: the content of its folder.
 #[derive(Clone, Debug, PartialEq)]

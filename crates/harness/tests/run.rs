@@ -2,12 +2,13 @@
 
 use crate::cells::{plain, tanh, Changed, Cut};
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
-use recurrent_harness::run::{self, Job, Run};
+use recurrent_harness::run::{self, Job, Run, SavedRun};
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_records::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::{StateGradients, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
@@ -43,8 +44,8 @@ fn everything_is_recorded() {
         measures.is_empty() && record.outcome.measure_seconds.is_empty(),
         "they were not asked for"
     );
-    let weights = candle_core::safetensors::load_buffer(&weights, &candle_core::Device::Cpu)
-        .expect("a whole file");
+    let weights =
+        candle_core::safetensors::load_buffer(&weights, &Device::Cpu).expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
     assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.config.model.params, &[4, 4][..]));
     assert_eq!(
@@ -316,10 +317,10 @@ fn lengths_are_honoured() -> Result<()> {
         Readout::Plain,
         0,
         DType::F64,
-        &candle_core::Device::Cpu,
+        &Device::Cpu,
     )?;
     let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
-    let batch = task.batch(draw, DType::F64, &candle_core::Device::Cpu)?;
+    let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
     let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
@@ -336,7 +337,7 @@ fn lengths_are_honoured() -> Result<()> {
 #[test]
 fn a_frozen_network_computes_the_same_without_a_graph() -> Result<()> {
     let task = tasks::by_name("copy", Some(3), None)?;
-    let (variant, device) = (tanh("t"), candle_core::Device::Cpu);
+    let (variant, device) = (tanh("t"), Device::Cpu);
     let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13 };
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, 0, DType::F32, &device)?;
@@ -374,5 +375,31 @@ fn longer_sequences_are_evaluated_on_request() -> Result<()> {
             .iter()
             .all(|longer| longer.loss > 0.0 && longer.accuracy.is_none()));
     }
+    Ok(())
+}
+
+#[test]
+fn a_saved_run_gives_its_network_back() -> Result<()> {
+    let (task, variant, temp) = (adding(5), tanh("t"), tempfile::tempdir()?);
+    let run = run(&variant, task.as_ref(), &settings(task.as_ref(), 12));
+    run.write(&OutputDir::create(&temp.path().join("run"))?)?;
+    let saved = SavedRun::open(&temp.path().join("run"))?;
+    assert_eq!(saved.record.config, run.record.config);
+
+    let key = BatchKey { split: Split::Test, seed: 1, step: 0, batch: 4 };
+    let batch = task.batch(key, DType::F32, &Device::Cpu)?;
+    let outputs = |network: Network| {
+        network.forward(&batch.xs, &ForwardContext::default())?.flatten_all()?.to_vec1::<f32>()
+    };
+    let job = Job::new(&variant, task.as_ref(), &settings(task.as_ref(), 12), 3)?;
+    let weights = candle_core::safetensors::load_buffer(&run.weights, &Device::Cpu)?;
+    let found = outputs(saved.network(&variant, task.as_ref())?)?;
+    assert_eq!(found, outputs(job.network(weights)?)?);
+
+    let other = tasks::by_name("temporal-order", None, None)?;
+    let error = saved.network(&variant, other.as_ref()).err().expect("another task").to_string();
+    let expected = "run: expected a run of the task temporal-order, found adding";
+    assert!(error.ends_with(expected), "{error}");
+    assert!(SavedRun::open(&temp.path().join("nowhere")).is_err());
     Ok(())
 }

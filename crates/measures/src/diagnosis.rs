@@ -113,8 +113,8 @@ pub struct BatchRecorder {
 }
 
 impl BatchRecorder {
-    /// The context for the forward call: an evaluation, as in `layer.run(&xs, None,
-    /// &recorder.context())`.
+    /// The context for the forward call: an evaluation, as in
+    /// `layer.run(&xs, None, &recorder.context())`.
     pub fn context(&self) -> ForwardContext<'_> {
         self.attach(ForwardContext::default())
     }

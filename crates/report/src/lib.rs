@@ -77,8 +77,8 @@ pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
 }
 
 /// A half-life in steps, from the rate ρ of a fitted decay over a sequence of `length` steps, in
-/// the words of the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few
-/// points` without a fit.
+/// the words of the table: `×2 in 9` if the gradient grows, `no decay` if it is level,
+/// `too few points` without a fit.
 pub fn half_life(rate: Option<f64>, length: usize) -> String {
     let trend = |rate| trend::Trend::of(rate, length).short();
     rate.map_or("too few points".to_owned(), trend)

@@ -36,8 +36,8 @@ pub use __bail_config as bail_config;
 /// Names less similar than this are not offered: they have nothing in common but some letters.
 const SIMILAR: f64 = 0.7;
 
-/// The entry of `known`, in lower case, that is most similar to `name`, for a message: `the nearest
-/// is adding, `. Empty if no entry is similar.
+/// The entry of `known`, in lower case, that is most similar to `name`, for a message:
+/// `the nearest is adding, `. Empty if no entry is similar.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let name = name.to_lowercase();
     let known = known.into_iter().map(|known| (strsim::jaro_winkler(&name, known), known));

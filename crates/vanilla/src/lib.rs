@@ -31,9 +31,9 @@
 //! # Gradient
 //!
 //! Every step of the backward pass multiplies the gradient by W_hhᵀ and the slope of the
-//! nonlinearity. `Init { recurrent:
-//! Block::Orthogonal { gain } }` sets the singular values of W_hh to `gain` at the start, and
-//! [`VanillaCell::project_orthogonal`] keeps them there during training.
+//! nonlinearity. `Init { recurrent: Block::Orthogonal { gain } }` sets the singular values of W_hh
+//! to `gain` at the start, and [`VanillaCell::project_orthogonal`] keeps them there during
+//! training.
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};

@@ -2,12 +2,16 @@
 //! documented limit of memory.
 //!
 //! Every run has the same few thousand inputs. This command tests more, and others:
-//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test
-//! fuzz`
+//!
+//! ```text
+//! PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 \
+//!     cargo test --release -p recurrent-weights --test fuzz
+//! ```
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
-use proptest::test_runner::{RngSeed, TestRunner};
+use proptest::test_runner::TestRunner;
+use recurrent_testkit::cases;
 use recurrent_weights::{read_bytes, write, Tensors};
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
@@ -160,16 +164,8 @@ fn broken_files_are_refused_without_panic_or_waste() {
     // corrected.
     let strategy =
         (0..2usize, any::<prop::sample::Index>(), any::<prop::sample::Index>(), changes());
-    let mut config =
-        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) };
-    if let Ok(cases) = std::env::var("PROPTEST_CASES") {
-        config.cases = cases.parse().expect("PROPTEST_CASES is a number");
-    }
-    if std::env::var("PROPTEST_RNG_SEED").is_err() {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
     let (tried, read) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
-    let outcome = TestRunner::new(config).run(&strategy, |(kind, file, member, changes)| {
+    let outcome = TestRunner::new(cases(3000)).run(&strategy, |(kind, file, member, changes)| {
         let bytes = if kind == 0 {
             changed(file.get(&whole).clone(), &changes)
         } else {

@@ -3,9 +3,10 @@
 use super::input::{checksum, data_file, read_text};
 use super::ngram::Ngrams;
 use crate::draw::{check_length, one_hot};
-use crate::error::{ensure, Result};
+use crate::error::{bail, ensure, Result};
 use crate::loss;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Split, Task};
+use crate::usage::bail_config;
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Sequence};
@@ -131,6 +132,54 @@ impl Text {
     /// The characters, by the number of their symbol.
     pub fn symbols(&self) -> &[char] {
         &self.symbols
+    }
+
+    /// The numbers of the symbols of `text`.
+    ///
+    /// # Errors
+    /// A [`ConfigError`](crate::usage::ConfigError) if it is empty or has a character that is not among the symbols.
+    pub fn encode(&self, text: &str) -> Result<Vec<usize>> {
+        if text.is_empty() {
+            bail_config!("expected at least 1 character, got none");
+        }
+        let number = |c: char| match self.symbols.binary_search(&c) {
+            Ok(number) => Ok(number),
+            Err(_) => bail_config!("{c:?} is not in the text"),
+        };
+        text.chars().map(number).collect()
+    }
+
+    /// Symbols as the input of a network: `(1, time, input)`, one-hot.
+    ///
+    /// # Errors
+    /// If there are none, or a number is not that of a symbol.
+    pub fn input(&self, symbols: &[usize], dtype: DType, device: &Device) -> Result<Sequence> {
+        let known = self.symbols.len();
+        if let Some(other) = symbols.iter().find(|&&symbol| symbol >= known) {
+            bail!("{NAME} input: expected symbols below {known}, got {other}");
+        }
+        Ok(Sequence::new(one_hot(&[symbols.to_vec()], known, dtype, device)?)?)
+    }
+
+    /// Draws a symbol from the distribution softmax(logits / temperature). `logits` is `(symbols)`.
+    ///
+    /// # Errors
+    /// If `logits` has another rank or no element.
+    pub fn sample(logits: &Tensor, temperature: f64, rng: &mut impl Rng) -> Result<usize> {
+        let logits = logits.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weight = |logit: &f64| ((logit - largest) / temperature).exp();
+        let weights: Vec<f64> = logits.iter().map(weight).collect();
+        let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
+        let passed = weights.iter().position(|weight| {
+            left -= weight;
+            left < 0.0
+        });
+        match (passed, weights.len()) {
+            (Some(symbol), _) => Ok(symbol),
+            (None, 0) => bail!("{NAME} sample: expected at least 1 logit, got none"),
+            (None, symbols) => Ok(symbols - 1), // rounding
+        }
     }
 
     /// The length of each strand of a split.

@@ -145,3 +145,38 @@ fn errors_name_the_file() -> Result<()> {
     assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
     Ok(())
 }
+
+#[test]
+fn a_text_is_encoded_and_continued() -> Result<()> {
+    let task = Text::new(&sample_text(6000), 10)?;
+    let symbols = task.encode("cat.")?;
+    assert_eq!(symbols.iter().map(|&symbol| task.symbols()[symbol]).collect::<String>(), "cat.");
+    for (text, expected) in
+        [("", "expected at least 1 character, got none"), ("cQ", "'Q' is not in the text")]
+    {
+        let error = task.encode(text).expect_err(text);
+        assert!(error.is_config() && line(&error) == expected, "{error}");
+    }
+    let input = task.input(&symbols, DType::F32, &Device::Cpu)?;
+    let (dims, found) = (input.values().dims(), input.values().argmax(2)?.to_vec2::<u32>()?);
+    assert_eq!(dims, [1, 4, task.input_size()]);
+    assert!(found[0].iter().map(|&symbol| symbol as usize).eq(symbols));
+    assert!(task.input(&[task.input_size()], DType::F32, &Device::Cpu).is_err());
+
+    // At temperature 1 symbols have the probabilities 0.2, 0.5, 0.3.
+    let logits = Tensor::new(&[0.2f64.ln(), 0.5f64.ln(), 0.3f64.ln()], &Device::Cpu)?;
+    let mut rng = named_rng(1, "sample");
+    let mut counts = |temperature: f64| -> Result<[u32; 3]> {
+        let mut counts = [0; 3];
+        for _ in 0..10_000 {
+            counts[Text::sample(&logits, temperature, &mut rng)?] += 1;
+        }
+        Ok(counts)
+    };
+    for (count, expected) in counts(1.0)?.into_iter().zip([2000, 5000, 3000]) {
+        assert!(u32::abs_diff(count, expected) < 200, "{count}, not about {expected}");
+    }
+    assert_eq!(counts(0.01)?, [0, 10_000, 0]);
+    assert!(Text::sample(&logits.narrow(0, 0, 0)?, 1.0, &mut rng).is_err());
+    Ok(())
+}
