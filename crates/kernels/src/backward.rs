@@ -3,14 +3,11 @@
 use crate::bptt::flush_subnormals;
 use crate::buffer::Buffer;
 use crate::forward::Chunk;
-use crate::gemm::{
-    add_partial_product, add_product, set_partial_product, set_product, Interleaved, Lhs,
-    MatrixLayout, Output, Packed,
-};
+use crate::gemm::{add_product, set_product, Interleaved, Lhs, MatrixLayout, Output, Packed};
 use crate::interpreter::{Memory, Tape};
 use crate::layout::{Extent, Region};
 use crate::program::{Program, Slot};
-use crate::share::{Channel, Cut};
+use crate::share::Channel;
 use crate::step::Pass;
 use crate::weights::WeightGrads;
 use crate::KernelFloat;
@@ -46,8 +43,6 @@ pub(crate) struct BackwardArgs<'a, 'd, F: KernelFloat> {
 struct Tracked<'a, F: KernelFloat> {
     pass: Pass<F>,
     tape: &'a [F],
-    /// Of the sums of products, for a member of a team.
-    cuts: Vec<Vec<Cut>>,
 }
 
 impl<F: KernelFloat> Chunk<'_, F> {
@@ -69,11 +64,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         let widest = program.sources.iter().map(|source| source.width).max().unwrap_or(0);
         let room = block * rows * widest.max(graph.input);
         let gathered = if batch.exchange.is_some() { block * rows * widest } else { 0 };
-        let mut run = Tracked {
-            pass: batch.pass(extent, true, &program.backward),
-            tape,
-            cuts: (0..graph.linears.len()).map(|l| program.cuts(l, batch.share)).collect(),
-        };
+        let mut run = Tracked { pass: batch.pass(extent, true, &program.backward), tape };
         // Room for the left sides of products for the gradients of the weights.
         let mut rooms = [Buffer::recycled(room), Buffer::recycled(gathered)];
         let address = |pass: &Pass<F>, slot| pass.layout.address(program, slot).start([0; 2], 0);
@@ -109,7 +100,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
                     exchange.others(batch.share.index).await;
                     let own = batch.share.of(last - first);
                     let own = first + own.start..first + own.end;
-                    let own_dxs = self.shared_input_grads(&run.cuts, own.clone(), args.matrices);
+                    let own_dxs = self.shared_input_grads(&run.pass, own.clone(), args.matrices);
                     let mut dxs = dxs.lock().unwrap_or_else(PoisonError::into_inner);
                     self.scatter(&own_dxs, own, &mut dxs);
                 }
@@ -203,7 +194,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         recorded: bool,
     ) {
         let batch = &self.batch;
-        let Pass { layout, stages, work, runs } = &mut run.pass;
+        let Pass { layout, stages, work, runs, .. } = &mut run.pass;
         let mut memory = Memory { tape: Tape::Read(run.tape), work: &mut work[..], step: at };
         batch.run(layout, &stages[stage], &mut memory, runs);
         let completed = &batch.program.backward[stage].completed;
@@ -235,8 +226,8 @@ impl<F: KernelFloat> Chunk<'_, F> {
         matrices: &[Vec<Packed<F>>],
     ) {
         let batch = &self.batch;
-        let Program { adjoint, sources, products, backward, .. } = batch.program;
-        let Pass { layout, work, .. } = &mut run.pass;
+        let Program { graph, adjoint, sources, products, backward, .. } = batch.program;
+        let Pass { layout, work, whole, .. } = &mut run.pass;
         let mut memory = Memory { tape: Tape::Read(run.tape), work: &mut work[..], step: at };
         let rows = batch.rows;
         for &index in &backward[stage].products {
@@ -249,28 +240,25 @@ impl<F: KernelFloat> Chunk<'_, F> {
                     if *of != Some(index) {
                         continue;
                     }
-                    let Some(exchange) = batch.exchange else {
-                        let d = layout.address(batch.program, Slot::GradLinear(linear));
-                        let (out, values) = memory.pair(out, (d, rows * d.row));
-                        let d = Lhs::Rows { values, rows, stride: d.row };
-                        match begun {
-                            false => set_product(Output::rows(out, width), d, matrix),
-                            true => add_product(Output::rows(out, width), d, matrix),
+                    let stride = graph.linears[linear].width;
+                    let (out, values) = match batch.exchange {
+                        None => {
+                            let d = layout.address(batch.program, Slot::GradLinear(linear));
+                            memory.pair(out, (d, rows * stride))
                         }
-                        begun = true;
-                        continue;
+                        Some(exchange) => {
+                            let channel = batch.program.channel(Channel::GradLinear(linear));
+                            let d = &mut whole.rows[..rows * stride];
+                            exchange.get(channel, t, &whole.linears[linear], stride, d);
+                            (memory.out(out), &*d)
+                        }
                     };
-                    let channel = batch.program.channel(Channel::GradLinear(linear));
-                    for Cut { member, stride, start, columns } in run.cuts[linear].iter().cloned() {
-                        let values = exchange.get(member, channel, t);
-                        let d = Lhs::Rows { values: &values[start..], rows, stride };
-                        let out = Output::rows(memory.out(out), width);
-                        match begun {
-                            false => set_partial_product(out, d, matrix, columns),
-                            true => add_partial_product(out, d, matrix, columns),
-                        }
-                        begun = true;
+                    let d = Lhs::Rows { values, rows, stride };
+                    match begun {
+                        false => set_product(Output::rows(out, width), d, matrix),
+                        true => add_product(Output::rows(out, width), d, matrix),
                     }
+                    begun = true;
                 }
             }
         }
@@ -376,10 +364,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
                         let size = sources[index].width;
                         let channel = batch.program.channel(Channel::SourceBlock(index));
                         let whole = &mut whole[..rows * size];
-                        for member in batch.share.all() {
-                            let values = exchange.get(member.index, channel, 0);
-                            put_columns(whole, size, member.of(size), &values);
-                        }
+                        exchange.get(channel, 0, &run.pass.whole.sources[index], size, whole);
                         (&*whole, size)
                     }
                 };
@@ -424,7 +409,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
     /// The gradient of the inputs of some steps, of what all members have handed over.
     fn shared_input_grads(
         &self,
-        cuts: &[Vec<Cut>],
+        pass: &Pass<F>,
         steps: Range<usize>,
         matrices: &[Vec<Packed<F>>],
     ) -> Vec<F> {
@@ -438,7 +423,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
             if of_input.peek().is_none() {
                 continue;
             }
-            let d = self.whole_linear(linear, &cuts[linear], steps.clone());
+            let d = self.whole_linear(pass, linear, steps.clone());
             for (_, matrix) in of_input {
                 let d = Lhs::Rows { values: &d, rows, stride: width };
                 add_product(Output::rows(&mut dxs, graph.input), d, matrix);
@@ -449,19 +434,13 @@ impl<F: KernelFloat> Chunk<'_, F> {
 
     /// The gradient of a sum of products at some steps, `(steps, rows, width)`, of what all members
     /// have handed over.
-    fn whole_linear(&self, linear: usize, cuts: &[Cut], steps: Range<usize>) -> Buffer<F> {
+    fn whole_linear(&self, pass: &Pass<F>, linear: usize, steps: Range<usize>) -> Buffer<F> {
         let Some(exchange) = self.batch.exchange else { return Buffer::recycled(0) };
         let width = self.batch.program.graph.linears[linear].width;
         let channel = self.batch.program.channel(Channel::GradLinear(linear));
         let mut d = Buffer::recycled(steps.len() * self.batch.rows * width);
         for (t, d) in steps.zip(d.chunks_exact_mut(self.batch.rows * width)) {
-            for Cut { member, stride, start, columns } in cuts {
-                let values = exchange.get(*member, channel, t);
-                for (row, d) in d.chunks_exact_mut(width).enumerate() {
-                    let own = &values[row * stride + start..][..columns.len()];
-                    d[columns.clone()].copy_from_slice(own);
-                }
-            }
+            exchange.get(channel, t, &pass.whole.linears[linear], width, d);
         }
         d
     }
@@ -478,18 +457,5 @@ impl<F: KernelFloat> Chunk<'_, F> {
                 }
             }
         }
-    }
-}
-
-/// Writes some columns of rows of `width` values.
-pub(crate) fn put_columns<F: KernelFloat>(
-    rows: &mut [F],
-    width: usize,
-    columns: Range<usize>,
-    values: &[F],
-) {
-    let own = values.chunks_exact(columns.len().max(1));
-    for (row, own) in rows.chunks_exact_mut(width).zip(own) {
-        row[columns.clone()].copy_from_slice(own);
     }
 }

@@ -1,8 +1,7 @@
 //! Truncated BPTT and clipping of dL/dh_t, for one chunk of examples.
 
-use crate::backward::put_columns;
 use crate::forward::Chunk;
-use crate::share::Channel;
+use crate::share::{even_cuts, Channel};
 use crate::KernelFloat;
 use recurrent_core::{Float, HiddenGradClip};
 use std::borrow::Cow;
@@ -24,10 +23,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         exchange.others(share.index).await;
         let size = self.batch.program.graph.fields[field];
         let mut whole = vec![F::ZERO; self.batch.rows * size];
-        for member in share.all() {
-            let values = exchange.get(member.index, channel, at);
-            put_columns(&mut whole, size, member.of(size), &values);
-        }
+        exchange.get(channel, at, &even_cuts(size, share), size, &mut whole);
         Cow::Owned(whole)
     }
 

@@ -242,20 +242,7 @@ enum InitialSum<'a, F> {
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn add_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
-    add_partial_product(out, a, b, 0..b.rows);
-}
-
-/// out += a · b, where a has some of the columns alone: those of `rows`, the rows of b.
-///
-/// # Panics
-/// If a slice is too short.
-pub(crate) fn add_partial_product<F: KernelFloat>(
-    out: Output<F>,
-    a: Lhs<F>,
-    b: &Packed<F>,
-    rows: Range<usize>,
-) {
-    Arch::new().dispatch(Product { out, a, b, rows, initial: InitialSum::Output });
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Output });
 }
 
 /// out = a · b.
@@ -263,20 +250,7 @@ pub(crate) fn add_partial_product<F: KernelFloat>(
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn set_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
-    set_partial_product(out, a, b, 0..b.rows);
-}
-
-/// out = a · b, where a has some of the columns alone: those of `rows`, the rows of b.
-///
-/// # Panics
-/// If a slice is too short.
-pub(crate) fn set_partial_product<F: KernelFloat>(
-    out: Output<F>,
-    a: Lhs<F>,
-    b: &Packed<F>,
-    rows: Range<usize>,
-) {
-    Arch::new().dispatch(Product { out, a, b, rows, initial: InitialSum::Zero });
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Zero });
 }
 
 /// out = row + a · b, the same row for all.
@@ -289,15 +263,13 @@ pub(crate) fn set_product_and_row<F: KernelFloat>(
     b: &Packed<F>,
     row: &[F],
 ) {
-    Arch::new().dispatch(Product { out, a, b, rows: 0..b.rows, initial: InitialSum::Row(row) });
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Row(row) });
 }
 
 struct Product<'a, F: KernelFloat> {
     out: Output<'a, F>,
     a: Lhs<'a, F>,
     b: &'a Packed<F>,
-    /// The rows of `b` that the columns of `a` belong to.
-    rows: Range<usize>,
     initial: InitialSum<'a, F>,
 }
 
@@ -321,7 +293,7 @@ impl<F: KernelFloat> WithSimd for Product<'_, F> {
 impl<F: KernelFloat> Product<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
-        let (depth, width) = (self.rows.len(), self.b.width);
+        let (depth, width) = (self.b.rows, self.b.width);
         let rows = match self.a {
             Lhs::Rows { values, rows, stride } => {
                 assert!(
@@ -442,13 +414,12 @@ impl<F: KernelFloat> Product<'_, F> {
         part: Range<usize>,
     ) {
         let (depth, width, len) = (self.b.rows, self.b.width, part.len());
-        let (first_b, depth_a) = (self.rows.start + part.start, self.rows.len());
         // Loops, not `array::from_fn`, whose closure may not be inlined.
         let mut b: [&[[F::Vector<S>; NV]]; NP] = [&[]; NP];
         let mut sums = [[[F::splat(simd, F::ZERO); NV]; MR]; NP];
         for p in 0..NP {
             let own = &self.b.panels[(panel + p) * depth * width..];
-            let own = &own[first_b * width..][..len * width];
+            let own = &own[part.start * width..part.end * width];
             b[p] = &std::hint::black_box(F::vectors::<S>(own).as_chunks::<NV>().0)[..len];
             sums[p] = self.load::<S, NV, MR>(simd, (first, panel + p));
         }
@@ -474,7 +445,7 @@ impl<F: KernelFloat> Product<'_, F> {
                 }
             }
             Lhs::Interleaved(a) => {
-                let a = &a.values[first * depth_a..][part.start * MR..part.end * MR];
+                let a = &a.values[first * depth..][part.start * MR..part.end * MR];
                 for (a, b) in a.as_chunks::<MR>().0.iter().zip(b[0]) {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row]);

@@ -1,6 +1,6 @@
 //! The driver: runs the program of a description as an engine, in chunks of examples over threads.
 
-use crate::backward::{block_steps, put_columns, BackwardArgs};
+use crate::backward::{block_steps, BackwardArgs};
 use crate::buffer::Buffer;
 use crate::forward::Chunk;
 use crate::inference::InferenceKernel;
@@ -223,7 +223,10 @@ fn put_fields<F: KernelFloat>(
     own: &[Vec<F>],
 ) {
     for ((field, &size), own) in fields.iter_mut().zip(sizes).zip(own) {
-        put_columns(field, size, share.of(size), own);
+        let columns = share.of(size);
+        for (row, own) in field.chunks_exact_mut(size).zip(own.chunks_exact(columns.len())) {
+            row[columns.clone()].copy_from_slice(own);
+        }
     }
 }
 

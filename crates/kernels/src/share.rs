@@ -170,7 +170,7 @@ impl Pieces {
     }
 }
 
-/// Some columns of the gradient of a sum of products, as a member hands them over.
+/// Some columns of rows, as a member hands them over.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
     pub(crate) member: usize,
@@ -179,6 +179,15 @@ pub(crate) struct Cut {
     pub(crate) start: usize,
     /// The columns of the whole.
     pub(crate) columns: Range<usize>,
+}
+
+/// `width` columns that are cut as one, by who has them.
+pub(crate) fn even_cuts(width: usize, share: Share) -> Vec<Cut> {
+    let cut = |member: Share| {
+        let columns = member.of(width);
+        Cut { member: member.index, stride: columns.len(), start: 0, columns }
+    };
+    share.all().map(cut).collect()
 }
 
 /// What the members of a team hand over.
@@ -223,8 +232,8 @@ impl Program {
         places
     }
 
-    /// The columns of the gradient of a sum of products, in order, by who has them.
-    pub(crate) fn cuts(&self, index: usize, share: Share) -> Vec<Cut> {
+    /// The columns of a sum of products, in order, by who has them.
+    pub(crate) fn linear_cuts(&self, index: usize, share: Share) -> Vec<Cut> {
         let Some(pieces) = &self.pieces else { return Vec::new() };
         let (slot, width) =
             (self.slots.index(Slot::Linear(index)), self.graph.linears[index].width);
@@ -303,7 +312,7 @@ mod tests {
             }
             assert!(seen.iter().all(|&times| times == 1));
             // What a member needs of all others, in the order of the columns.
-            let cuts = program.cuts(0, Share { index: 0, count });
+            let cuts = program.linear_cuts(0, Share { index: 0, count });
             let columns = cuts.into_iter().flat_map(|cut| cut.columns);
             assert!(columns.eq(0..4 * units));
         }

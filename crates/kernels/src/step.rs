@@ -1,11 +1,11 @@
 //! Single steps of some examples.
 
 use crate::buffer::Buffer;
-use crate::gemm::{add_partial_product, add_product, set_product_and_row, Lhs, Output};
+use crate::gemm::{add_product, set_product_and_row, Lhs, Output};
 use crate::interpreter::{Interpreter, Memory, Tape};
 use crate::layout::{Bound, Extent, Layout};
 use crate::program::{Program, Slot, Stage};
-use crate::share::{Channel, Share};
+use crate::share::{even_cuts, Channel, Cut, Share};
 use crate::simd::dispatch;
 use crate::team::Exchange;
 use crate::weights::Weights;
@@ -38,6 +38,32 @@ pub(crate) struct Pass<F: KernelFloat> {
     pub(crate) work: Buffer<F>,
     /// Whether the example of a row has not ended.
     pub(crate) runs: Vec<bool>,
+    /// What a member of a team puts together of what all hand over.
+    pub(crate) whole: Whole<F>,
+}
+
+/// The rows of all units, for a member of a team.
+pub(crate) struct Whole<F: KernelFloat> {
+    /// Room for the rows of a step.
+    pub(crate) rows: Buffer<F>,
+    /// Who has which columns of the left sides of products, and of the sums of products.
+    pub(crate) sources: Vec<Vec<Cut>>,
+    pub(crate) linears: Vec<Vec<Cut>>,
+}
+
+impl<F: KernelFloat> Whole<F> {
+    fn new(batch: &Batch<F>) -> Self {
+        let Program { graph, sources, .. } = batch.program;
+        let linears = graph.linears.iter().map(|linear| linear.width);
+        let widths = sources.iter().map(|source| source.width).chain(linears);
+        let widest = batch.exchange.and(widths.max()).unwrap_or(0);
+        let linear_cuts = |linear| batch.program.linear_cuts(linear, batch.share);
+        Self {
+            rows: Buffer::recycled(batch.rows * widest),
+            sources: sources.iter().map(|source| even_cuts(source.width, batch.share)).collect(),
+            linears: (0..graph.linears.len()).map(linear_cuts).collect(),
+        }
+    }
 }
 
 impl<F: KernelFloat> Batch<'_, F> {
@@ -49,6 +75,7 @@ impl<F: KernelFloat> Batch<'_, F> {
             stages: layout.bind(stages),
             work: Buffer::recycled(layout.work),
             runs: vec![true; self.rows],
+            whole: Whole::new(self),
             layout,
         };
         let mut put = |slot: Slot, values: &[F]| {
@@ -211,7 +238,7 @@ impl<F: KernelFloat> Batch<'_, F> {
     /// Runs a stage of step `t`.
     fn stage(&self, pass: &mut Pass<F>, tape: &mut [F], t: usize, step: [usize; 2], index: usize) {
         let Program { sources, products, forward, pieces, .. } = self.program;
-        let Pass { layout, stages, work, runs } = pass;
+        let Pass { layout, stages, work, runs, whole } = pass;
         let mut memory = Memory { tape: Tape::Write(tape), work, step };
         for &linear in &forward[index].products {
             let (start, matrices) = &self.weights.linears[linear];
@@ -228,13 +255,11 @@ impl<F: KernelFloat> Batch<'_, F> {
                     continue;
                 };
                 let channel = self.program.channel(Channel::Source(index));
-                for member in self.share.all() {
-                    let values = exchange.get(member.index, channel, t);
-                    let (columns, out) = (member.of(source.width), memory.out(out));
-                    let stride = columns.len();
-                    let left = Lhs::Rows { values: &values, rows: self.rows, stride };
-                    add_partial_product(Output::rows(out, width), left, matrix, columns);
-                }
+                let (cuts, left) = (&whole.sources[index], &mut whole.rows);
+                let left = &mut left[..self.rows * source.width];
+                exchange.get(channel, t, cuts, source.width, left);
+                let left = Lhs::Rows { values: left, rows: self.rows, stride: source.width };
+                add_product(Output::rows(memory.out(out), width), left, matrix);
             }
         }
         self.run(layout, &stages[index], &mut memory, runs);
