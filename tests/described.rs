@@ -307,7 +307,7 @@ fn relu_keeps_nan() -> Result<()> {
 
 /// Cells whose forms the zoo does not have.
 #[derive(Clone, Copy)]
-enum Equations {
+pub(crate) enum Equations {
     /// Long expressive memory (Rusch et al. 2022, arXiv:2110.04744): its last product multiplies
     /// the new value of the second field.
     Lem,
@@ -317,7 +317,7 @@ enum Equations {
 }
 
 #[derive(Clone, Params)]
-struct TwoFields {
+pub(crate) struct TwoFields {
     #[param(skip)]
     equations: Equations,
     weight_ih: Tensor,
@@ -351,7 +351,7 @@ impl Describe for TwoFields {
 }
 
 #[derive(Clone)]
-struct TwoFieldsConfig(Equations);
+pub(crate) struct TwoFieldsConfig(pub(crate) Equations);
 
 impl CellConfig for TwoFieldsConfig {
     type Cell = Described<TwoFields>;

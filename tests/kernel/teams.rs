@@ -2,12 +2,16 @@
 //! own share of the units. Whatever the number of threads, the bits are the same.
 
 use super::{run, shapes, Shape};
+use crate::described::{Equations, TwoFieldsConfig};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
+use recurrent::core::description::{Builder, Value};
+use recurrent::core::init::Gates;
+use recurrent::core::HiddenState;
 use recurrent::{
-    CellConfig, Execution, ForwardContext, GruConfig, Layer, LstmConfig, Reset, Rnn, Sequence,
-    TemporalResidual, VanillaConfig,
+    CellConfig, Execution, ForwardContext, GatedCell, GatedConfig, GruConfig, Layer, LstmConfig,
+    Reset, Rnn, Sequence, TemporalResidual, VanillaConfig,
 };
 use recurrent_testkit::{cases, close, Tolerance};
 use std::time::{Duration, Instant};
@@ -22,6 +26,23 @@ fn wide(mut shape: Shape) -> Shape {
         *lengths = all.map(|length| (length - 1) % shape.time + 1).collect();
     }
     shape
+}
+
+/// h' = tanh(W x + U ⌊3 h⌋): no gradient goes back through time, so that members would have nothing
+/// to wait for in the backward pass.
+#[derive(Clone)]
+struct Quantised;
+
+impl GatedCell for Quantised {
+    type State = HiddenState;
+
+    const GATES: Gates = Gates::new(&["n"]);
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let seen = (cell.recurrent() * 3.0).floor();
+        let ([a], [b]) = (cell.input_gates(), cell.recurrent_gates(&seen));
+        vec![(a + b).tanh()]
+    }
 }
 
 fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
@@ -69,6 +90,16 @@ proptest! {
     #[test]
     fn vanilla(shape in shapes().prop_map(wide)) {
         same_bits(&VanillaConfig { bias: shape.bias, ..VanillaConfig::default() }, &shape);
+    }
+
+    #[test]
+    fn two_stages(shape in shapes().prop_map(wide)) {
+        same_bits(&TwoFieldsConfig(Equations::Lem), &shape);
+    }
+
+    #[test]
+    fn no_gradient_through_time(shape in shapes().prop_map(wide)) {
+        same_bits(&GatedConfig::new(Quantised), &shape);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! `gemm`, which candle uses, packs its right side at every call. At (32 x 512) · (512 x 2048) that
 //! halves its speed: 62 against 118 GFLOP/s on one core with AVX-512; at smaller or squarer shapes
-//! both reach 126 to 168. Here the right side is packed once per call and a tile's sums stay in
-//! registers: 75 to 94 of about 97 GFLOP/s on one core with AVX2, at the sizes of a step; 111 to
+//! both reach 126 to 168. Here the right side is packed once for all steps, and a tile's sums stay
+//! in registers: 75 to 94 of about 97 GFLOP/s on one core with AVX2, at the sizes of a step; 111 to
 //! 115 on one with AVX-512, where PyTorch reaches 84 to 103.
 //!
 //! A [`Packed`] right side lies in panels as wide as a tile. The left side is read in place if its
@@ -307,8 +307,12 @@ impl<F: KernelFloat> Product<'_, F> {
                 a.rows
             }
         };
-        let part = NV * PART / (width * size_of::<F>());
         let tiles = Tiles::new(rows);
+        // One tile reads a panel once: in order, as the processor fetches ahead.
+        let part = match tiles.count {
+            1 => depth.max(1),
+            _ => NV * PART / (width * size_of::<F>()),
+        };
         let panels = self.b.columns.div_ceil(width);
         // A tile of few rows has too few sums to keep the arithmetic busy: several panels at once.
         let together = match (self.a, rows) {

@@ -206,7 +206,7 @@ impl<'a, F: KernelFloat> Call<'a, F> {
     }
 }
 
-/// The share of each member of a team, of fields with rows of `sizes` values.
+/// The share of a member of a team, of fields with rows of `sizes` values.
 fn own_fields<F: KernelFloat>(fields: &[&mut [F]], sizes: &[usize], share: Share) -> Vec<Vec<F>> {
     let own = |(field, &size): (&&mut [F], &usize)| {
         let own = share.of(size);
@@ -335,7 +335,7 @@ impl Kernel {
                 Some(_) => Weights::new(program, values, share),
                 None => Weights::vectors(program, values, share),
             };
-            (weights, backward_matrices(program, values, share))
+            (weights, backward_matrices(program, values, share, needs.xs))
         };
         let packed = (teams.members == 1).then(|| pack(Share::WHOLE));
         let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {

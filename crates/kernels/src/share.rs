@@ -19,7 +19,7 @@ impl Share {
     pub(crate) const WHOLE: Self = Self { index: 0, count: 1 };
 
     /// The share of `width` columns: whole vectors, or halves or quarters of them if shares are
-    /// small, so that no share differs from the mean by more than an eighth.
+    /// small, so that no share differs from the mean by more than an eighth, or one column.
     pub(crate) fn of(self, width: usize) -> Range<usize> {
         let unit = 1 << (width / (VECTOR * self.count)).clamp(1, VECTOR).ilog2();
         let border = |index: usize| match index == self.count {
@@ -57,6 +57,10 @@ impl Pieces {
             constants.chain([Slot::Input]).map(|slot| slots.index(slot)).collect();
         let whole = |slot: usize| whole.contains(&slot);
         if program.grad_input || !program.parts.is_empty() {
+            return None;
+        }
+        // Products of what all hand over keep members together at every step; see `Exchange`.
+        if program.backward.iter().all(|stage| stage.products.is_empty()) {
             return None;
         }
         let stages = program.forward.iter().chain(&program.backward);

@@ -1,10 +1,11 @@
 //! A team of threads that runs a chunk of examples, each member with its own share of the units.
 //!
 //! A member is a future: where it needs what the others compute it waits, and a thread that runs it
-//! can run another member. So the team needs no thread but one, and any threads of the current
-//! rayon pool that are free help. No thread waits for a lock while a step is computed: locks guard
-//! the copies that members hand over, and [`Exchange`] orders these so that nobody writes what
-//! another still reads.
+//! can run another member. So the team needs no thread of the current rayon pool but one, and any
+//! that are free help. (A caller outside of the pool waits until the pool has taken its jobs, even
+//! if there is nothing left to do.) No thread waits for a lock while a step is computed: locks
+//! guard the copies that members hand over, and [`Exchange`] orders these so that nobody writes
+//! what another still reads.
 
 use crate::program::Program;
 use crate::share::{Cut, Share};
@@ -34,7 +35,8 @@ struct Counter(AtomicUsize);
 /// All members hand over in the same order. Each counts what it has handed over, and before it
 /// reads it waits until all others have counted as far. A channel has as many places as are in use
 /// at once. Two are enough for what is read at every step: who hands over step t + 2 has read step
-/// t + 1 of all others, so these have read step t.
+/// t + 1 of all others, so these have read step t. This needs a step to read something of all, and
+/// programs without such products are not cut.
 pub(crate) struct Exchange<F> {
     /// By member: how often it has handed over.
     counts: Vec<Counter>,
@@ -221,8 +223,8 @@ fn most_members(program: &Program, rows: usize, steps: usize) -> usize {
     }
 }
 
-/// The least work, in floating-point operations, of a member's products at a step, and of those of
-/// a call, for which a team is faster than one thread.
+/// The least work, in floating-point operations, of a member's recurrent products at a step, and of
+/// a chunk's at all steps of the forward pass, for which a team is faster than one thread.
 const LEAST_STEP: usize = 3 << 16;
 const LEAST_CALL: usize = 1 << 24;
 
@@ -285,7 +287,9 @@ fn work<F: KernelFloat, T>(
     let mut context = Context::from_waker(Waker::noop());
     let mut idle: Option<Instant> = None;
     while left.load(Ordering::Acquire) > 0 {
-        assert!(!exchange.failed.load(Ordering::Relaxed), "another member of the team panicked");
+        if exchange.failed.load(Ordering::Relaxed) {
+            return; // the thread of that member panics
+        }
         let mut progress = false;
         for member in (first..members.len()).chain(0..first) {
             let Ok(mut own) = members[member].try_lock() else { continue };

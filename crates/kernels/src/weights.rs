@@ -57,18 +57,22 @@ fn linear<F: KernelFloat>(
 }
 
 /// The matrices of the backward pass, for every sum of products: the columns that a share of the
-/// units has, but all of those that multiply the input.
+/// units has, and if `inputs` all of those that multiply the input, else none.
 pub(crate) fn backward_matrices<F: KernelFloat>(
     program: &Program,
     values: &[Vec<F>],
     share: Share,
+    inputs: bool,
 ) -> Vec<Vec<Packed<F>>> {
     let graph = &program.graph;
     let linear = |index: usize| {
         let products = graph.products(index).zip(&program.products[index]);
         let products = products.map(|((weight, row, _), source)| {
             let depth = graph.weights[weight][1];
-            let own = if source.is_some() { share.of(depth) } else { 0..depth };
+            let own = match source {
+                Some(_) => share.of(depth),
+                None => 0..if inputs { depth } else { 0 },
+            };
             let rows = MatrixLayout::rows(graph.linears[index].width, depth);
             let from = &values[weight][row * depth + own.start..];
             Packed::pack(from, MatrixLayout { columns: own.len(), ..rows })
