@@ -67,7 +67,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         let mut run = Tracked { pass: batch.pass(extent, true, &program.backward), tape };
         // Room for the left sides of products for the gradients of the weights.
         let mut rooms = [Buffer::recycled(room), Buffer::recycled(gathered)];
-        let address = |pass: &Pass<F>, slot| pass.layout.address(program, slot).start([0; 2], 0);
+        let address = |pass: &Pass<F>, slot| pass.layout.address(slot).start([0; 2], 0);
         for first in steps.clone().step_by(block).rev() {
             let last = (first + block).min(steps.end);
             if args.grads.is_some() || program.reads_input {
@@ -143,7 +143,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         }
         let Pass { layout, work, runs, .. } = &run.pass;
         for (field, grad) in grad.iter_mut().enumerate() {
-            let address = layout.address(batch.program, Slot::GradBefore(field));
+            let address = layout.address(Slot::GradBefore(field));
             let before = &work[address.start(at, 0)..][..grad.len()];
             if all {
                 grad.copy_from_slice(before);
@@ -162,7 +162,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         let (program, rows) = (self.batch.program, self.batch.rows);
         let Pass { layout, work, .. } = pass;
         let range = |slot| {
-            let address = layout.address(program, slot);
+            let address = layout.address(slot);
             let start = address.start(at, 0);
             start..start + rows * address.row
         };
@@ -199,7 +199,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         batch.run(layout, &stages[stage], &mut memory, runs);
         let completed = &batch.program.backward[stage].completed;
         for &linear in completed {
-            let address = layout.address(batch.program, Slot::GradLinear(linear));
+            let address = layout.address(Slot::GradLinear(linear));
             let own = memory.out((address, batch.rows * address.row));
             let ended = own.chunks_exact_mut(address.row).zip(&*runs).filter(|(_, runs)| !**runs);
             ended.for_each(|(d, _)| d.fill(F::ZERO));
@@ -232,7 +232,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
         let rows = batch.rows;
         for &index in &backward[stage].products {
             let source = sources[index];
-            let out = layout.address(batch.program, source.grad);
+            let out = layout.address(source.grad);
             let (out, width) = ((out, rows * out.row), out.row);
             let mut begun = source.adds;
             for linear in (0..products.len()).filter(|l| !adjoint.linears[*l].is_empty()) {
@@ -243,7 +243,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
                     let stride = graph.linears[linear].width;
                     let (out, values) = match batch.exchange {
                         None => {
-                            let d = layout.address(batch.program, Slot::GradLinear(linear));
+                            let d = layout.address(Slot::GradLinear(linear));
                             memory.pair(out, (d, rows * stride))
                         }
                         Some(exchange) => {
@@ -323,7 +323,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
 
     /// The rows of a slot at a block of `steps` steps, from step `at` of the tape on.
     fn block<'r>(&self, run: &'r Tracked<'_, F>, slot: Slot, at: usize, steps: usize) -> &'r [F] {
-        let address = run.pass.layout.address(self.batch.program, slot);
+        let address = run.pass.layout.address(slot);
         let region = match address.region {
             Region::Tape => run.tape,
             Region::Work => &run.pass.work,
@@ -378,7 +378,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
     fn input_grads(&self, pass: &mut Pass<F>, steps: usize, matrices: &[Vec<Packed<F>>]) {
         let Program { graph, adjoint, products, .. } = self.batch.program;
         let rows = steps * self.batch.rows;
-        let address = |slot| pass.layout.address(self.batch.program, slot);
+        let address = |slot| pass.layout.address(slot);
         let out = (address(Slot::Input), rows * graph.input);
         let mut memory = Memory { tape: Tape::Read(&[]), work: &mut pass.work, step: [0; 2] };
         let mut begun = false;

@@ -34,7 +34,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
     /// last input: a cell may divide by it, and zero would give its gradients NaN.
     pub(crate) fn gather(&self, steps: Range<usize>, pass: &mut Pass<F>) {
         let width = self.batch.program.graph.input;
-        let start = pass.layout.address(self.batch.program, Slot::Input).start([0; 2], 0);
+        let start = pass.layout.address(Slot::Input).start([0; 2], 0);
         let mut out = pass.work[start..].chunks_exact_mut(width);
         for t in steps {
             for row in 0..self.batch.rows {
@@ -125,7 +125,7 @@ impl<F: KernelFloat> Chunk<'_, F> {
     /// multiply there to zero: it is no value of a sequence, and may be infinite.
     fn keep_ended(&self, pass: &Pass<F>, tape: &mut [F], at: usize) {
         let Program { graph, sources, .. } = self.batch.program;
-        let address = |slot| pass.layout.address(self.batch.program, slot);
+        let address = |slot| pass.layout.address(slot);
         for row in (0..self.batch.rows).filter(|&row| !pass.runs[row]) {
             for field in 0..graph.fields.len() {
                 let (before, after) = (address(Slot::Before(field)), address(Slot::After(field)));

@@ -64,7 +64,7 @@ impl Stream for KernelStream {
         let sizes = self.sizes();
         let Self { tape, pass, kernel, steps, .. } = self;
         let batch = kernel.batch(self.batch);
-        let input = pass.layout.address(&kernel.program, Slot::Input).start([0; 2], 0);
+        let input = pass.layout.address(Slot::Input).start([0; 2], 0);
         for (xs, ys) in chunk_steps(sizes, *steps, xs, ys)? {
             pass.work[input..input + xs.len()].copy_from_slice(xs);
             let steps = xs.len() / sizes.0;
@@ -81,7 +81,7 @@ impl Stream for KernelStream {
     fn carry(&self) -> Result<Carry> {
         let fields = self.kernel.program.graph.fields.iter().zip(self.kernel.field_names);
         let field = |(index, (&size, name)): (usize, (&usize, &&'static str))| {
-            let slot = self.pass.layout.address(&self.kernel.program, Slot::Before(index));
+            let slot = self.pass.layout.address(Slot::Before(index));
             let own = &self.tape[slot.start([0; 2], 0)..][..self.batch * size];
             Ok((*name, Tensor::from_slice(own, (self.batch, size), &Device::Cpu)?))
         };

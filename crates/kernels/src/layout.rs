@@ -83,7 +83,7 @@ pub(crate) struct Layout {
 /// How the rows of a slot lie.
 #[derive(Clone, Copy)]
 enum Rows {
-    /// Those of so many steps.
+    /// Those of a number of steps.
     Steps(usize),
     /// Those of one step, for all steps.
     Once,
@@ -111,7 +111,7 @@ impl Layout {
             pieces: program.pieces.clone().filter(|_| share.count > 1),
         };
         let mut place = |slot: Slot, region: Region, lie: Rows, width: usize| {
-            let slot = slots.index(slot);
+            let slot = slot.index();
             layout.place(slot, region, (lie, rows), width);
         };
         let taped = if saved { Rows::Steps(steps) } else { Rows::Once };
@@ -180,9 +180,9 @@ impl Layout {
             }
         }
         for field in 0..graph.fields.len() {
-            let before = layout.addresses[slots.index(Slot::Before(field))];
+            let before = layout.addresses[Slot::Before(field).index()];
             let after = Address { base: before.base + before.step, ..before };
-            layout.addresses[slots.index(Slot::After(field))] = after;
+            layout.addresses[Slot::After(field).index()] = after;
         }
         layout
     }
@@ -206,8 +206,8 @@ impl Layout {
     }
 
     /// The address of a slot.
-    pub(crate) fn address(&self, program: &Program, slot: Slot) -> Address {
-        self.addresses[program.slots.index(slot)]
+    pub(crate) fn address(&self, slot: Slot) -> Address {
+        self.addresses[slot.index()]
     }
 
     /// The instructions of every stage.

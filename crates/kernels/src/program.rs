@@ -58,11 +58,6 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// The index of a slot.
-    pub(crate) fn index(&self, slot: Slot) -> usize {
-        slot.index()
-    }
-
     /// The number of indices.
     pub(crate) fn count(&self) -> usize {
         KINDS * self.most

@@ -53,8 +53,7 @@ impl Pieces {
         let slots = &program.slots;
         let mut by_slot: Vec<Vec<Range<usize>>> = vec![Vec::new(); slots.count()];
         let constants = (0..program.constants.len()).map(Slot::Constant);
-        let whole: BTreeSet<_> =
-            constants.chain([Slot::Input]).map(|slot| slots.index(slot)).collect();
+        let whole: BTreeSet<_> = constants.chain([Slot::Input]).map(|slot| slot.index()).collect();
         let whole = |slot: usize| whole.contains(&slot);
         if program.grad_input || !program.parts.is_empty() {
             return None;
@@ -109,7 +108,7 @@ impl Pieces {
             .chain(values(&program.kept, Slot::Kept))
             .chain(values(&program.temps, Slot::Temp));
         for (same, width, several) in all {
-            let same: Vec<_> = same.into_iter().map(|slot| slots.index(slot)).collect();
+            let same: Vec<_> = same.into_iter().map(|slot| slot.index()).collect();
             let mut pieces: Vec<_> =
                 same.iter().flat_map(|&slot| by_slot[slot].iter().cloned()).collect();
             pieces.sort_unstable_by_key(|piece| (piece.start, piece.end));
@@ -125,14 +124,13 @@ impl Pieces {
             same.into_iter().for_each(|slot| by_slot[slot] = pieces.clone());
         }
         let sources_are_whole = program.sources.iter().all(|source| {
-            by_slot[slots.index(source.slot)].len() == 1
-                && by_slot[slots.index(source.grad)].len() == 1
+            by_slot[source.slot.index()].len() == 1 && by_slot[source.grad.index()].len() == 1
         });
         let narrowest = by_slot.iter().flatten().map(Range::len).min().unwrap_or(0);
         let writes = |stage: &Stage, slot| stage.instructions.iter().any(|code| code.out == slot);
         let mut completed = vec![Vec::new(); program.forward.len()];
         for (index, source) in program.sources.iter().enumerate() {
-            let slot = slots.index(source.slot);
+            let slot = source.slot.index();
             let stage = program.forward.iter().rposition(|stage| writes(stage, slot));
             if let (Some(stage), false) = (stage, matches!(source.slot, Slot::Before(_))) {
                 completed[stage].push(index);
@@ -239,8 +237,7 @@ impl Program {
     /// The columns of a sum of products, in order, by who has them.
     pub(crate) fn linear_cuts(&self, index: usize, share: Share) -> Vec<Cut> {
         let Some(pieces) = &self.pieces else { return Vec::new() };
-        let (slot, width) =
-            (self.slots.index(Slot::Linear(index)), self.graph.linears[index].width);
+        let (slot, width) = (Slot::Linear(index).index(), self.graph.linears[index].width);
         let cut = |(piece, member): (&Range<usize>, Share)| {
             let own = member.of(piece.len());
             Cut {
@@ -266,9 +263,7 @@ impl Program {
 
     fn columns(&self, slot: Slot, width: usize, share: Share) -> Vec<Range<usize>> {
         match &self.pieces {
-            Some(pieces) if share.count > 1 => {
-                pieces.columns(self.slots.index(slot), share).collect()
-            }
+            Some(pieces) if share.count > 1 => pieces.columns(slot.index(), share).collect(),
             _ => std::iter::once(0..width).collect(),
         }
     }

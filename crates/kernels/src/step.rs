@@ -79,7 +79,7 @@ impl<F: KernelFloat> Batch<'_, F> {
             layout,
         };
         let mut put = |slot: Slot, values: &[F]| {
-            let start = pass.layout.address(self.program, slot).start([0; 2], 0);
+            let start = pass.layout.address(slot).start([0; 2], 0);
             pass.work[start..start + values.len()].copy_from_slice(values);
         };
         if self.program.reads_mask {
@@ -123,7 +123,7 @@ impl<F: KernelFloat> Batch<'_, F> {
 
     /// Where the rows of the state before step `at` of a tape lie.
     fn field_range(&self, layout: &Layout, field: usize, at: usize) -> Range<usize> {
-        let address = layout.address(self.program, Slot::Before(field));
+        let address = layout.address(Slot::Before(field));
         let start = address.start([at, 0], 0);
         start..start + self.rows * address.row
     }
@@ -165,11 +165,11 @@ impl<F: KernelFloat> Batch<'_, F> {
     pub(crate) fn project(&self, pass: &mut Pass<F>, tape: &mut [F], at: usize, steps: usize) {
         let Program { graph, products, .. } = self.program;
         let rows = steps * self.rows;
-        let xs = pass.layout.address(self.program, Slot::Input);
+        let xs = pass.layout.address(Slot::Input);
         let mut memory = Memory { tape: Tape::Write(tape), work: &mut pass.work, step: [at, 0] };
         for (index, (start, matrices)) in self.weights.linears.iter().enumerate() {
             let width = start.len();
-            let out = pass.layout.address(self.program, Slot::Linear(index));
+            let out = pass.layout.address(Slot::Linear(index));
             let (out, xs) = memory.pair((out, rows * width), (xs, rows * graph.input));
             let mut begun = false;
             for (source, matrix) in products[index].iter().zip(matrices) {
@@ -197,7 +197,7 @@ impl<F: KernelFloat> Batch<'_, F> {
                 continue;
             };
             let own = self.share.of(size);
-            let start = pass.layout.address(self.program, Slot::Zoneout(field)).start([0; 2], 0);
+            let start = pass.layout.address(Slot::Zoneout(field)).start([0; 2], 0);
             let rows = pass.work[start..][..self.rows * own.len()].chunks_exact_mut(own.len());
             for (row, k) in rows.enumerate() {
                 zoneout.fill(t, self.first + row, own.start, k, F::from_f64);
@@ -243,12 +243,12 @@ impl<F: KernelFloat> Batch<'_, F> {
         for &linear in &forward[index].products {
             let (start, matrices) = &self.weights.linears[linear];
             let width = start.len();
-            let out = (layout.address(self.program, Slot::Linear(linear)), self.rows * width);
+            let out = (layout.address(Slot::Linear(linear)), self.rows * width);
             for (source, matrix) in products[linear].iter().zip(matrices) {
                 let Some(index) = *source else { continue };
                 let source = sources[index];
                 let Some(exchange) = self.exchange else {
-                    let left = layout.address(self.program, source.slot);
+                    let left = layout.address(source.slot);
                     let (out, left) = memory.pair(out, (left, self.rows * source.width));
                     let left = Lhs::Rows { values: left, rows: self.rows, stride: source.width };
                     add_product(Output::rows(out, width), left, matrix);
@@ -265,7 +265,7 @@ impl<F: KernelFloat> Batch<'_, F> {
         self.run(layout, &stages[index], &mut memory, runs);
         let (Some(exchange), Some(pieces)) = (self.exchange, pieces) else { return };
         for &source in &pieces.completed[index] {
-            let address = layout.address(self.program, sources[source].slot);
+            let address = layout.address(sources[source].slot);
             let values = memory.read(address, self.rows * address.row);
             let channel = self.program.channel(Channel::Source(source));
             exchange.put(self.share.index, channel, t, values);

@@ -125,7 +125,7 @@ impl<F: KernelFloat> Exchange<F> {
     }
 }
 
-/// How the chunks of a call are run: so many at once, each by a team of so many members.
+/// How many chunks of a call run at once, and how many members the team of each has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Teams {
     at_once: usize,
